@@ -13,7 +13,7 @@ from bench.peers.item import SCHEMA
 from bench.report.figures import Row, row
 from headrace import AsyncHeadrace, Completion, Headrace, Usage
 from headrace.batches.ingest import read_index
-from headrace.batches.output_lines import success_line
+from headrace.batches.outputs.output_lines import success_line
 from headrace.ledger.shard_range import part_file
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings

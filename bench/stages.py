@@ -32,7 +32,7 @@ from bench.report.figures import Figures, row
 from bench.scale import scaled
 from bench.service import stub, valkey
 from bench.stub import ANSWER
-from headrace.batches.output_lines import success_line
+from headrace.batches.outputs.output_lines import success_line
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Completion
 from headrace.jobs.job import Job, new_id

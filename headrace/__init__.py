@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.batches.results import Row
+    from headrace.batches.outputs.results import Row
     from headrace.chat.completion import Completion, Usage
     from headrace.chat.tool_calls import ToolCall
     from headrace.chat.tools import ToolDefinitions
@@ -68,7 +68,7 @@ _HOMES = {
     "JobStream": "client.sync_client",
     "JobSummary": "ledger.summaries",
     "Restarted": "errors",
-    "Row": "batches.results",
+    "Row": "batches.outputs.results",
     "SchemaError": "errors",
     "SettingsError": "errors",
     "StorageError": "errors",

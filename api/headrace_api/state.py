@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace import telemetry
-from headrace.batches.results import ResultLines
+from headrace.batches.outputs.results import ResultLines
 from headrace.chat.completion import Outcome, decode_outcome
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.ledger_backend import LedgerBackend

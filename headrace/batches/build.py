@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
+from headrace.batches.inputs.per_item import PerItemParam
 from headrace.batches.media.choice import PdfForm
-from headrace.batches.per_item import PerItemParam
 from headrace.batches.prompt import DEFAULT_PROMPT, checked_conversation, prompt_fields
 from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight
 from headrace.chat.model_aliases import resolve

@@ -11,9 +11,9 @@ import msgspec
 
 from headrace.batches.ingest import Committed, commit_input
 from headrace.batches.media.references import Blob
-from headrace.batches.output_lines import outcome_of
+from headrace.batches.outputs.output_lines import outcome_of
+from headrace.batches.outputs.results import closed_lines, merge, row_of
 from headrace.batches.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
-from headrace.batches.results import closed_lines, merge, row_of
 from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals, type_refusals

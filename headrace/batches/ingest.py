@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import MAX_NAMED_ERRORS, Complaints, InputRecord, cut
+from headrace.batches.inputs.column_choice import ColumnChoice
+from headrace.batches.inputs.complaints import MAX_NAMED_ERRORS, Complaints, InputRecord, cut
+from headrace.batches.inputs.request_parts import OnEmpty, RequestParts
+from headrace.batches.inputs.seen_ids import SeenIds
 from headrace.batches.media.choice import FILE_FIELD
 from headrace.batches.media.references import Blob
 from headrace.batches.prompt import value_text
-from headrace.batches.request_parts import OnEmpty, RequestParts
-from headrace.batches.seen_ids import SeenIds
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange

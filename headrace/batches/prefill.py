@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
+from headrace.batches.outputs.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.row_codec import LinePointer
 from headrace.errors import CODES, InputError
 from headrace.storage.file_store import FileStore

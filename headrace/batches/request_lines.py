@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.batches.openai_form import INSTEAD, options_of
+from headrace.batches.inputs.openai_form import INSTEAD, options_of
+from headrace.batches.inputs.request_parts import emptiness
+from headrace.batches.inputs.sources import LINE_BYTES, MAX_ERROR_CHARS, MAX_NAMED_ERRORS, json_object
 from headrace.batches.prompt import value_text
-from headrace.batches.request_parts import emptiness
-from headrace.batches.sources import LINE_BYTES, MAX_ERROR_CHARS, MAX_NAMED_ERRORS, json_object
 from headrace.batches.template import Item, Template
 from headrace.chat.messages import check_conversation
 from headrace.chat.model_aliases import AliasModels, resolve

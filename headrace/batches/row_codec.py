@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from headrace.batches.output_lines import KIND_OF_STATE, outcome_of
+from headrace.batches.outputs.output_lines import KIND_OF_STATE, outcome_of
 from headrace.errors import StorageError
 from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE

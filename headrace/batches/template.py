@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.batches.column_choice import KeptColumns
+from headrace.batches.inputs.column_choice import KeptColumns
 from headrace.batches.media.references import Part, with_media
 from headrace.batches.prompt import DEFAULT_PROMPT, Conversation, conversation_fields, filled, prompt_fields, render
 from headrace.chat.completion import Usage

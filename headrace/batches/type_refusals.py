@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.batches.kept_columns import with_kept
-from headrace.batches.output_lines import error_line
+from headrace.batches.outputs.output_lines import error_line
 from headrace.errors import Failure
 from headrace.ledger.row_refusals import refusal_reasons, refusal_reasons_of, refused_bits, refused_bits_between
 from headrace.ledger.script import Ledger

@@ -66,7 +66,7 @@ async def tried(client: AsyncHeadrace, template: Template, forecaster: Forecaste
     """Run the sample as a batch, and return what its calls took. Its answers are paid, and cached where the batch caches them.
     Raises `HeadraceError` when none of it was answered."""
     from headrace.batches.forecast import SampledCall
-    from headrace.batches.output_lines import outcome_of
+    from headrace.batches.outputs.output_lines import outcome_of
 
     kept = sorted(forecaster.sampled, key=lambda each: each[0])
     batch_id = await client.open(template, (item for _, _, item in kept))

@@ -172,7 +172,7 @@ def results(batch_id: str, whole: bool) -> None:
 
 async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> int:
     """Print every row; returns 1 when some did not succeed."""
-    from headrace.batches.output_lines import parse, simple
+    from headrace.batches.outputs.output_lines import parse, simple
 
     batch = client.batch(batch_id)
     structured = (await batch.progress()).structured

@@ -135,7 +135,7 @@ def extract(
     The same command again joins a batch that is still open, and of one that ended with failures it pays only for those.
     """
     from headrace.batches.build import make_template
-    from headrace.batches.reading import Reading
+    from headrace.batches.inputs.reading import Reading
     from headrace.cli.batch_forecast import limits_here, limits_of_service, make_forecaster, tried
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows

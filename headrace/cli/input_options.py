@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def input_options(command: F) -> F:
-    """Add the options to a command. Their values are words of `batches.reading.Reading`."""
+    """Add the options to a command. Their values are words of `batches.inputs.reading.Reading`."""
     for option in (
         click.option("--encoding", help="The input's encoding. [default: UTF-8]"),
         click.option("--follow", is_flag=True, help="Read links and paths that lead out of the input's folder."),
@@ -76,7 +76,7 @@ def input_options(command: F) -> F:
 def readable_inputs(given: tuple[str, ...], *, limit: int | None, encoding: str | None) -> Iterator[Any]:
     """Yield the input as a path that can be read twice, or as a list of them. Raises `InputError` for files of this machine and
     of an object store at once."""
-    from headrace.batches.reading import ObjectUrls
+    from headrace.batches.inputs.reading import ObjectUrls
     from headrace.text.object_urls import OBJECT_URL
 
     remote = [name for name in given if OBJECT_URL.match(name)]

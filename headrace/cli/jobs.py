@@ -102,7 +102,7 @@ def print_answer(completion: Completion, *, as_json: bool) -> None:
     `as_json` prints everything."""
     import msgspec
 
-    from headrace.batches.results import text_of
+    from headrace.batches.outputs.results import text_of
     from headrace.text.digits import as_written
 
     if as_json:

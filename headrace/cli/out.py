@@ -16,7 +16,7 @@ from headrace.errors import InputError
 from headrace.text.object_urls import OBJECT_URL
 
 if TYPE_CHECKING:
-    from headrace.batches.object_outputs import ObjectOut
+    from headrace.batches.outputs.object_outputs import ObjectOut
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ class OutPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str) or not OBJECT_URL.match(value) or ctx is None:
             return super().convert(value, param, ctx)
-        from headrace.batches.object_outputs import ObjectOut
+        from headrace.batches.outputs.object_outputs import ObjectOut
 
         try:
             remote = ObjectOut(value)
@@ -75,7 +75,7 @@ def put_remote(remote: ObjectOut, *, overwrite: bool) -> None:
 def checked_out(out: Path | None, *, whole: bool, force: bool, excel: bool = False, inputs: Iterable[Any] = ()) -> None:
     """Raise `InputError` when results must not go to `out`: before anything is paid. `inputs` are the files and the objects that
     the command reads, `-` for standard input; they are not replaced even with `force`."""
-    from headrace.batches.export import check_free, check_is_no_input, check_suffix, errors_beside, writable
+    from headrace.batches.outputs.export import check_free, check_is_no_input, check_suffix, errors_beside, writable
 
     if out is None:
         if force:
@@ -105,7 +105,7 @@ def checked_out(out: Path | None, *, whole: bool, force: bool, excel: bool = Fal
 
 def occupied(out: Path) -> bool:
     """Return True if there is a file, or an object, under the name of the results, or of the errors beside them."""
-    from headrace.batches.export import errors_beside, writable
+    from headrace.batches.outputs.export import errors_beside, writable
 
     if out in REMOTE:
         return REMOTE[out].occupied() is not None
@@ -132,7 +132,7 @@ def remember_batch(out: Path | None, batch_id: str) -> None:
 
 def check_is_not_standard_input(out: Path) -> None:
     """Raise `InputError` for `headrace extract - --out rows.jsonl < rows.jsonl`."""
-    from headrace.batches.export import errors_beside, writable
+    from headrace.batches.outputs.export import errors_beside, writable
 
     try:
         source = os.fstat(sys.stdin.fileno())

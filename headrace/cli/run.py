@@ -62,7 +62,7 @@ def run(
 
     With a schema the answer is printed as JSON, and so are the calls of a model that calls tools. Ctrl-C cancels the job.
     """
-    from headrace.batches.results import value_of
+    from headrace.batches.outputs.results import value_of
     from headrace.cli.extract import parse_pairs
     from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
     from headrace.cli.jobs import print_answer

@@ -10,10 +10,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from headrace.batches.compression import GZIP, ZSTD
-from headrace.batches.input_files import ARROW, ARROW_STREAM, PARQUET
-from headrace.batches.sources import LINE_BYTES
-from headrace.batches.tables import UTF16
+from headrace.batches.inputs.compression import GZIP, ZSTD
+from headrace.batches.inputs.input_files import ARROW, ARROW_STREAM, PARQUET
+from headrace.batches.inputs.sources import LINE_BYTES
+from headrace.batches.inputs.tables import UTF16
 from headrace.errors import InputError
 
 CHUNK = 1 << 20

@@ -16,9 +16,9 @@ import msgspec
 
 from headrace.batches.build import BatchParams, make_template
 from headrace.batches.create import WINDOW_S
+from headrace.batches.inputs.reading import MEDIA_WORDS, WORDS, Reading
+from headrace.batches.inputs.sources import Source, checked_items
 from headrace.batches.media.references import Blob
-from headrace.batches.reading import MEDIA_WORDS, WORDS, Reading
-from headrace.batches.sources import Source, checked_items
 from headrace.batches.template import Item, Template
 from headrace.chat.messages import conversation
 from headrace.chat.model_aliases import model_aliases
@@ -48,7 +48,7 @@ from headrace.spend.money import checked_budget
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
-    from headrace.batches.object_inputs import ObjectAddress
+    from headrace.batches.inputs.object_inputs import ObjectAddress
 
 T = TypeVar("T")
 

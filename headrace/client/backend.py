@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequ
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
-from headrace.batches.column_choice import KeptColumns
+from headrace.batches.inputs.column_choice import KeptColumns
 from headrace.batches.media.references import Blob
-from headrace.batches.results import ResultsPage
+from headrace.batches.outputs.results import ResultsPage
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Outcome
 from headrace.events.ids import START, Event, EventId

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headrace.batches.output_lines import outcome_of
-from headrace.batches.results import ResultsPage, Row, row_of, wait_at_most
+from headrace.batches.outputs.output_lines import outcome_of
+from headrace.batches.outputs.results import ResultsPage, Row, row_of, wait_at_most
 from headrace.batches.type_refusals import BY_TYPE
 from headrace.chat.completion import Completion
 from headrace.client.backend import BatchTerms

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from headrace.batches.arrow_library import arrow
-from headrace.batches.export import (
+from headrace.batches.outputs.export import (
     check_free,
     check_is_no_input,
     check_suffix,
@@ -20,8 +20,8 @@ from headrace.batches.export import (
     writable,
     write_results,
 )
-from headrace.batches.result_columns import TEXT, ResultColumns
-from headrace.batches.results import Row, value_of
+from headrace.batches.outputs.result_columns import TEXT, ResultColumns
+from headrace.batches.outputs.results import Row, value_of
 from headrace.chat.completion import Completion
 from headrace.client.checking import TypeCheck, has_type
 from headrace.client.event_dict import EventDict, batch_event_dict
@@ -39,7 +39,7 @@ from headrace.text.quoting import quoted
 if TYPE_CHECKING:
     import pyarrow
 
-    from headrace.batches.arrow_results import ResultTable
+    from headrace.batches.outputs.arrow_results import ResultTable
     from headrace.client.async_client import AsyncHeadrace
 
 T = TypeVar("T")
@@ -258,7 +258,7 @@ class AsyncBatchHandle(Generic[T]):
         return await self._save(Path(path), **form)
 
     async def _save_to_object(self, url: str, *, whole: bool, overwrite: bool, excel: bool) -> str | None:
-        from headrace.batches.object_outputs import ObjectOut
+        from headrace.batches.outputs.object_outputs import ObjectOut
 
         remote = await asyncio.to_thread(ObjectOut, url)
         try:

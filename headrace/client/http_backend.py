@@ -11,10 +11,10 @@ from typing import IO, Any, Literal
 
 import msgspec
 
-from headrace.batches.column_choice import KeptColumns
+from headrace.batches.inputs.column_choice import KeptColumns
 from headrace.batches.media.references import Blob
-from headrace.batches.output_lines import outcome_of
-from headrace.batches.results import ResultsPage
+from headrace.batches.outputs.output_lines import outcome_of
+from headrace.batches.outputs.results import ResultsPage
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals
 from headrace.chat.completion import Outcome

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from headrace.batches.create import open_new, open_reask, open_retry
 from headrace.batches.media.references import Blob
-from headrace.batches.results import ResultLines, ResultsPage, closed_lines
+from headrace.batches.outputs.results import ResultLines, ResultsPage, closed_lines
 from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import type_refusals

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from headrace.batches.output_lines import simple_row
-from headrace.batches.result_columns import ResultColumns
-from headrace.batches.results import Row
+from headrace.batches.outputs.output_lines import simple_row
+from headrace.batches.outputs.result_columns import ResultColumns
+from headrace.batches.outputs.results import Row
 from headrace.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-    from headrace.batches.arrow_results import ResultTable
+    from headrace.batches.outputs.arrow_results import ResultTable
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ async def gathered_table(
     pages: AsyncGenerator[list[bytes]], columns: ResultColumns, *, structured: bool
 ) -> pyarrow.Table:
     """Return the output lines of `pages` as a table."""
-    from headrace.batches.arrow_results import GrowingTable
+    from headrace.batches.outputs.arrow_results import GrowingTable
 
     table = GrowingTable(columns, structured=structured)
     async with aclosing(pages):
@@ -129,7 +129,7 @@ async def surveyed_table(
     pages: AsyncGenerator[list[bytes]], columns: ResultColumns, *, structured: bool
 ) -> ResultTable:
     """Read the output lines of `pages` for the columns that a table of them has, and return it without its rows."""
-    from headrace.batches.arrow_results import ResultTable, RowSurvey
+    from headrace.batches.outputs.arrow_results import ResultTable, RowSurvey
 
     survey = RowSurvey(columns)
     async with aclosing(pages):
@@ -143,7 +143,7 @@ async def record_batches(
     pages: AsyncGenerator[list[bytes]], table: ResultTable, *, structured: bool
 ) -> AsyncGenerator[pyarrow.RecordBatch]:
     """Yield the output lines of `pages` as record batches of a table."""
-    from headrace.batches.arrow_results import PAGE_ROWS
+    from headrace.batches.outputs.arrow_results import PAGE_ROWS
 
     lines = list[bytes]()
     async with aclosing(pages):

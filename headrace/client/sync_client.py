@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from headrace.batches.arrow_library import arrow
 from headrace.batches.build import BatchParams
-from headrace.batches.results import Row
-from headrace.batches.sources import Source
+from headrace.batches.inputs.sources import Source
+from headrace.batches.outputs.results import Row
 from headrace.chat.completion import Completion
 from headrace.client.async_client import AsyncHeadrace
 from headrace.client.event_dict import EventDict

@@ -16,7 +16,7 @@ from headrace_providers import OpenAIChatCompletion
 from headrace_providers.transport_choice import transport_of
 from headrace_providers.wire.transport import Deadlines
 
-from headrace.batches.output_lines import error_line, success_line
+from headrace.batches.outputs.output_lines import error_line, success_line
 from headrace.chat.completion import encode_success
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure

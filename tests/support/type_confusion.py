@@ -13,7 +13,7 @@ from headrace_providers.response import Switches, response_of
 from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
-from headrace.batches.output_lines import error_line, outcome_of, simple, success_line
+from headrace.batches.outputs.output_lines import error_line, outcome_of, simple, success_line
 from headrace.chat.completion import Completion, decode_outcome, encode_success
 from headrace.errors import CallError, Failure
 from headrace.events.fold import Fold

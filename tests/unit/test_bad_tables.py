@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from table_forms import as_arrow, csv_text, json_lines, written
 
-from headrace.batches import arrow_library, page_sizes
-from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import Complaints
+from headrace.batches import arrow_library
 from headrace.batches.ingest import read_items
-from headrace.batches.sources import kept_columns, records
+from headrace.batches.inputs import page_sizes
+from headrace.batches.inputs.column_choice import ColumnChoice
+from headrace.batches.inputs.complaints import Complaints
+from headrace.batches.inputs.sources import kept_columns, records
 from headrace.batches.template import Template
 from headrace.errors import InputError
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.batches.sources import records, sampled
+from headrace.batches.inputs.sources import records, sampled
 from headrace.errors import InputError
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.batches.build import make_template
+from headrace.batches.inputs.reading import Reading
 from headrace.batches.media.references import Blob
-from headrace.batches.reading import Reading
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.jobs.job import Job

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.batches.export import flat, write_results
-from headrace.batches.output_lines import outcome_of, simple, success_line
+from headrace.batches.outputs.export import flat, write_results
+from headrace.batches.outputs.output_lines import outcome_of, simple, success_line
 from headrace.chat.completion import Completion, Usage
 from headrace.text.digits import as_written
 

@@ -11,10 +11,10 @@ import pytest
 from media_files import image
 
 from headrace.batches.build import make_template
+from headrace.batches.inputs.reading import Reading
 from headrace.batches.media import fetching
 from headrace.batches.media.fetching import fetched
 from headrace.batches.media.references import Blob
-from headrace.batches.reading import Reading
 from headrace.errors import InputError
 from headrace.guards.public_address import is_public
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headrace.batches.build import make_template
-from headrace.batches.openai_form import read_body
+from headrace.batches.inputs.openai_form import read_body
 from headrace.chat.reserved_fields import REMEDIES, check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import make_job

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.batches.ingest import MAX_SHARD_ITEMS, commit_input, read_index, read_items, shard_items
+from headrace.batches.inputs.sources import records
 from headrace.batches.prompt import prompt_fields, render
-from headrace.batches.sources import records
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError, StorageError
 from headrace.storage.local import LocalFileStore

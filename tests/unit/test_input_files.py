@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace.batches.ingest import read_items
-from headrace.batches.sources import Complaints, records
+from headrace.batches.inputs.sources import Complaints, records
 from headrace.batches.template import Template
 from headrace.errors import InputError
 

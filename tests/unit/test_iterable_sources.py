@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from headrace.batches.sources import checked_items
+from headrace.batches.inputs.sources import checked_items
 from headrace.errors import InputError
 
 Row = namedtuple("Row", "text label")

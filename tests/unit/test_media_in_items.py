@@ -16,10 +16,10 @@ from media_files import ENCRYPTED_PDF, huge_png, image, pdf, sound
 from PIL import Image
 
 from headrace.batches.build import make_template
+from headrace.batches.inputs.reading import Reading
 from headrace.batches.media import reader
 from headrace.batches.media.cells import MAX_SOURCE_BYTES
 from headrace.batches.media.references import Blob, reference, with_files
-from headrace.batches.reading import Reading
 from headrace.batches.template import Item
 from headrace.errors import InputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.batches.export import check_is_no_input, check_suffix, holds, write_results
+from headrace.batches.outputs.export import check_is_no_input, check_suffix, holds, write_results
 from headrace.cli.out import checked_out
 from headrace.errors import InputError
 

@@ -13,8 +13,14 @@ import pytest
 from openai_types import check
 
 from headrace.batches.ingest import InputFiles, commit_input
-from headrace.batches.openai_lines import error_file_lines, is_file_in_form, openai_line, output_file_lines, requests_of
-from headrace.batches.output_lines import error_line, success_line
+from headrace.batches.outputs.openai_lines import (
+    error_file_lines,
+    is_file_in_form,
+    openai_line,
+    output_file_lines,
+    requests_of,
+)
+from headrace.batches.outputs.output_lines import error_line, success_line
 from headrace.batches.request_lines import CHAT, RESPONSES
 from headrace.batches.template import Item
 from headrace.chat.completion import Completion, Usage

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.batches.build import make_template
 from headrace.batches.ingest import OnEmpty, read_items
-from headrace.batches.sources import Complaints, records
+from headrace.batches.inputs.sources import Complaints, records
 from headrace.batches.template import Item, Template
 from headrace.cli.params import given_text
 from headrace.errors import InputError

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from headrace.batches.build import make_template
-from headrace.batches.export import writable
-from headrace.batches.sources import records
+from headrace.batches.inputs.sources import records
+from headrace.batches.outputs.export import writable
 from headrace.cli.extract import parse_pairs
 from headrace.errors import InputError
 

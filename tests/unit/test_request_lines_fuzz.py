@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from gateway_mutants import CHAT, FILLER, mutated
 
+from headrace.batches.inputs.sources import MAX_ERROR_CHARS
 from headrace.batches.request_lines import CHAT as CHAT_URL
 from headrace.batches.request_lines import RESPONSES, Rejected, RequestLines
-from headrace.batches.sources import MAX_ERROR_CHARS
 from headrace.batches.template import Item, Template
 
 ROUNDS = 1500

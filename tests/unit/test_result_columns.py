@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.batches.answer_shape import answer_shape
-from headrace.batches.arrow_results import GrowingTable
-from headrace.batches.column_choice import KeptColumns
-from headrace.batches.export import check_suffix, errors_beside, holds, write_results
+from headrace.batches.inputs.column_choice import KeptColumns
 from headrace.batches.kept_columns import with_kept
-from headrace.batches.output_lines import error_line, success_line
-from headrace.batches.result_columns import ResultColumns
+from headrace.batches.outputs.answer_shape import answer_shape
+from headrace.batches.outputs.arrow_results import GrowingTable
+from headrace.batches.outputs.export import check_suffix, errors_beside, holds, write_results
+from headrace.batches.outputs.output_lines import error_line, success_line
+from headrace.batches.outputs.result_columns import ResultColumns
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import Failure, InputError
 

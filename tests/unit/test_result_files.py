@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from headrace.batches.export import errors_beside, flat, writable, write_results
-from headrace.batches.output_lines import error_line, outcome_of, success_line
+from headrace.batches.outputs.export import errors_beside, flat, writable, write_results
+from headrace.batches.outputs.output_lines import error_line, outcome_of, success_line
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import CallError, Failure, InputError
 

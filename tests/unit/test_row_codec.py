@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.batches.merge_by_custom_id import merge_by_custom_id
-from headrace.batches.output_lines import error_line
+from headrace.batches.outputs.merge_by_custom_id import merge_by_custom_id
+from headrace.batches.outputs.output_lines import error_line
 from headrace.batches.row_codec import LinePointer, is_row, kind_of, line_of
 from headrace.errors import Failure, StorageError
 from headrace.storage.local import LocalFileStore

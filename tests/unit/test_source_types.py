@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from headrace.batches.sources import records
+from headrace.batches.inputs.sources import records
 from headrace.client.async_client import AsyncHeadrace
 from headrace.errors import InputError
 

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from table_forms import FORMS, PROMPT, TYPES, as_arrow, prompts
 
-from headrace.batches import seen_ids
-from headrace.batches.arrow_results import write_parquet
-from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import Complaints
 from headrace.batches.ingest import read_items
+from headrace.batches.inputs import seen_ids
+from headrace.batches.inputs.column_choice import ColumnChoice
+from headrace.batches.inputs.complaints import Complaints
+from headrace.batches.inputs.sources import kept_columns, once, records
+from headrace.batches.outputs.arrow_results import write_parquet
+from headrace.batches.outputs.result_columns import ResultColumns
 from headrace.batches.prompt import prompt_fields
-from headrace.batches.result_columns import ResultColumns
-from headrace.batches.sources import kept_columns, once, records
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.text import digits

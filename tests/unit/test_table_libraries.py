@@ -12,8 +12,8 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from headrace.batches.column_choice import ColumnChoice, KeptColumns
-from headrace.batches.sources import kept_columns, once, records
+from headrace.batches.inputs.column_choice import ColumnChoice, KeptColumns
+from headrace.batches.inputs.sources import kept_columns, once, records
 from headrace.errors import InputError
 
 datasets: Any = pytest.importorskip("datasets")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.batches.results import value_of
+from headrace.batches.outputs.results import value_of
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import JobFailed
 from headrace.schema.python_types import MAX_REFUSAL_CHARS, AnswerType, answer_type

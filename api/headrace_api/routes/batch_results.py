@@ -10,9 +10,9 @@ from typing import Any
 from litestar import Request, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from headrace.batches.openai_lines import openai_line, requests_of
+from headrace.batches.outputs.openai_lines import openai_line, requests_of
+from headrace.batches.outputs.results import ResultsPage
 from headrace.batches.request_lines import RESPONSES
-from headrace.batches.results import ResultsPage
 from headrace.errors import InputError
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.damage import readable

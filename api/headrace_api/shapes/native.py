@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from headrace.batches.column_choice import KeptColumns
+from headrace.batches.inputs.column_choice import KeptColumns
 from headrace.ledger.summaries import Batch
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from headrace.batches.input_files import leaving
+from headrace.batches.inputs.input_files import leaving
 from headrace.errors import InputError
 from headrace.text.quoting import quoted, shortened
 

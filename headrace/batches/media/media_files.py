@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from headrace.batches.complaints import Complaints, InputRecord
-from headrace.batches.input_files import has_tables, has_texts, is_pattern, leaving, matching, visible
+from headrace.batches.inputs.complaints import Complaints, InputRecord
+from headrace.batches.inputs.input_files import has_tables, has_texts, is_pattern, leaving, matching, visible
+from headrace.batches.inputs.python_items import LONE_SURROGATE
 from headrace.batches.media.choice import FILE_FIELD
 from headrace.batches.media.sniffing import SUFFIXES
-from headrace.batches.python_items import LONE_SURROGATE
 from headrace.errors import InputError
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.batches.column_choice import ColumnChoice, KeptColumns
+from headrace.batches.inputs.column_choice import ColumnChoice, KeptColumns
 
 MAX_PAGES_OF_FILE = 10_000
 PAGE, PAGES = "page", "pages"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from headrace.batches.complaints import InputRecord
+from headrace.batches.inputs.complaints import InputRecord
 from headrace.batches.media.cells import MAX_SOURCE_BYTES, FoundFile, RemoteFile, files_in
 from headrace.batches.media.choice import MediaChoice
 from headrace.batches.media.image_checks import check_image

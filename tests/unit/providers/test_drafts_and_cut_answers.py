@@ -9,7 +9,7 @@ import pytest
 from fake_transport import FakeTransport, answer, ask, model_of, piece
 from pydantic import BaseModel, ConfigDict
 
-from headrace.batches.openai_form import read_body
+from headrace.batches.inputs.openai_form import read_body
 from headrace.batches.template import Template
 from headrace.chat.completion import Completion
 from headrace.errors import CallError, InputError

@@ -11,7 +11,7 @@ from fake_transport import FORMS, FakeTransport, answer, as_chunks, ask, model_o
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.reducer import Reducer
 
-from headrace.batches.output_lines import outcome_of, success_line
+from headrace.batches.outputs.output_lines import outcome_of, success_line
 from headrace.chat.completion import Completion, Outcome, Usage, decode_outcome, encode_success
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from fake_transport import FakeTransport, T, answer, call_of, model_of
 
-from headrace.batches.output_lines import outcome_of, simple, success_line
+from headrace.batches.outputs.output_lines import outcome_of, simple, success_line
 from headrace.chat.completion import Completion
 from headrace.errors import CallError
 from headrace.jobs.job import Job

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import msgspec
 
 from headrace.batches.ingest import read_index
-from headrace.batches.openai_lines import error_file_lines, is_file_in_form, letters, output_file_lines
-from headrace.batches.output_lines import KIND_OF_STATE, error_line
+from headrace.batches.outputs.openai_lines import error_file_lines, is_file_in_form, letters, output_file_lines
+from headrace.batches.outputs.output_lines import KIND_OF_STATE, error_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item

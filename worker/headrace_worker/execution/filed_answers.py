@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from headrace_providers.wire.structured_value import is_structured
 
-from headrace.batches.output_lines import outcome_of
+from headrace.batches.outputs.output_lines import outcome_of
 from headrace.chat.completion import Completion
 from headrace.errors import StorageError
 from headrace.jobs.job import Job

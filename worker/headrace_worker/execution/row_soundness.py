@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from headrace.batches.output_lines import error_line
+from headrace.batches.outputs.output_lines import error_line
 from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item
 from headrace.errors import Failure

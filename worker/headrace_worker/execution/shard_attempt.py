@@ -13,7 +13,7 @@ import msgspec
 from headrace_providers.off_loop import contained
 from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
-from headrace.batches.output_lines import error_line, success_line
+from headrace.batches.outputs.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Completion

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from headrace.batches.arrow_library import arrow
-from headrace.batches.arrow_rows import ArrowTable, arrow_stream
+from headrace.batches.inputs.arrow_rows import ArrowTable, arrow_stream
 from headrace.errors import InputError
 from headrace.text.quoting import shortened
 

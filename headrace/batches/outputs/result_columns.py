@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from headrace.batches.answer_shape import AnswerShape, answer_shape
-from headrace.batches.column_choice import KeptColumns
-from headrace.batches.result_cells import AnswerColumns
+from headrace.batches.inputs.column_choice import KeptColumns
+from headrace.batches.outputs.answer_shape import AnswerShape, answer_shape
+from headrace.batches.outputs.result_cells import AnswerColumns
 
 
 class ResultColumns(NamedTuple):

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.batches.arrow_library import arrow, compute, parquet
-from headrace.batches.column_choice import ColumnChoice, KeptColumns
-from headrace.batches.complaints import Complaints, InputRecord
+from headrace.batches.inputs.column_choice import ColumnChoice, KeptColumns
+from headrace.batches.inputs.complaints import Complaints, InputRecord
+from headrace.batches.inputs.page_sizes import check_page_sizes
+from headrace.batches.inputs.text_files import LINE_BYTES
 from headrace.batches.media.cells import MAX_SOURCE_BYTES
-from headrace.batches.page_sizes import check_page_sizes
-from headrace.batches.text_files import LINE_BYTES
 from headrace.errors import InputError
 from headrace.text import digits
 from headrace.text.quoting import quoted, shortened

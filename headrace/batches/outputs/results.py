@@ -14,8 +14,8 @@ import msgspec
 
 from headrace.batches.ingest import read_index
 from headrace.batches.kept_columns import keeps_columns, kept_part, lines_with_kept, with_kept
-from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
-from headrace.batches.output_lines import outcome_of
+from headrace.batches.outputs.merge_by_custom_id import custom_id_of, merge_by_custom_id
+from headrace.batches.outputs.output_lines import outcome_of
 from headrace.batches.row_codec import is_row, kind_of, line_of
 from headrace.batches.type_refusals import BY_TYPE, TypeRefusals, type_refusals_among
 from headrace.chat.completion import Completion

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from headrace.batches.complaints import Complaints, InputRecord
-from headrace.batches.compression import expanded
-from headrace.batches.tables import UTF16
+from headrace.batches.inputs.complaints import Complaints, InputRecord
+from headrace.batches.inputs.compression import expanded
+from headrace.batches.inputs.tables import UTF16
 from headrace.errors import InputError
 from headrace.text import digits
 from headrace.text.quoting import quoted

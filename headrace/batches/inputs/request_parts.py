@@ -7,13 +7,13 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import InputRecord
+from headrace.batches.inputs.column_choice import ColumnChoice
+from headrace.batches.inputs.complaints import InputRecord
+from headrace.batches.inputs.openai_form import is_batch_form, read_body
+from headrace.batches.inputs.per_item import PerItem
 from headrace.batches.media.choice import FILE_FIELD
 from headrace.batches.media.reader import Media, MediaReader
 from headrace.batches.media.references import Blob, with_media
-from headrace.batches.openai_form import is_batch_form, read_body
-from headrace.batches.per_item import PerItem
 from headrace.batches.prompt import DEFAULT_PROMPT, value_text
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError

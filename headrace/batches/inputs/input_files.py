@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.batches.compression import bare, is_expanded
-from headrace.batches.tables import DELIMITERS
-from headrace.batches.text_files import UNSUPPORTED_FORMATS, is_json_array, opened
+from headrace.batches.inputs.compression import bare, is_expanded
+from headrace.batches.inputs.tables import DELIMITERS
+from headrace.batches.inputs.text_files import UNSUPPORTED_FORMATS, is_json_array, opened
 from headrace.errors import InputError
 
 TEXTS = {".txt", ".md", ".markdown", ".rst"}

@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.batches.column_choice import ColumnChoice, KeptColumns
-from headrace.batches.complaints import MAX_ERROR_CHARS, MAX_NAMED_ERRORS, Complaints, InputRecord, Strict
-from headrace.batches.input_files import (
+from headrace.batches.inputs.column_choice import ColumnChoice, KeptColumns
+from headrace.batches.inputs.complaints import MAX_ERROR_CHARS, MAX_NAMED_ERRORS, Complaints, InputRecord, Strict
+from headrace.batches.inputs.input_files import (
     TEXTS,
     InputFile,
     files_of,
@@ -25,8 +25,7 @@ from headrace.batches.input_files import (
     leaving,
     visible,
 )
-from headrace.batches.media.media_files import is_media_source, media_records
-from headrace.batches.python_items import (
+from headrace.batches.inputs.python_items import (
     LONE_SURROGATE,
     checked_items,
     column_objects,
@@ -34,8 +33,8 @@ from headrace.batches.python_items import (
     is_columns,
     objects,
 )
-from headrace.batches.tables import table_columns, table_rows
-from headrace.batches.text_files import (
+from headrace.batches.inputs.tables import table_columns, table_rows
+from headrace.batches.inputs.text_files import (
     BOM,
     LINE_BYTES,
     check_is_text,
@@ -45,11 +44,12 @@ from headrace.batches.text_files import (
     json_object,
     opened,
 )
+from headrace.batches.media.media_files import is_media_source, media_records
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
-    from headrace.batches.arrow_rows import ArrowTable
+    from headrace.batches.inputs.arrow_rows import ArrowTable
 
 __all__ = [
     "LINE_BYTES",
@@ -74,11 +74,11 @@ Source = str | Path | Iterable[Any]
 def once(source: Source) -> Any:
     """Return `source`, or the table that it is: some tables can be asked for their rows only once."""
     if not isinstance(source, type) and has(source, "__arrow_c_stream__"):
-        from headrace.batches.arrow_rows import arrow_stream
+        from headrace.batches.inputs.arrow_rows import arrow_stream
 
         return arrow_stream(source)
     if (library := table_library(source)) is not None:
-        from headrace.batches.table_libraries import library_table
+        from headrace.batches.inputs.table_libraries import library_table
 
         return library_table(source, library)
     return source
@@ -152,7 +152,7 @@ def kept_columns(
     files = files_of(paths, follow=follow)
     formats = [file.format() for file in files]
     if set(formats) <= {"parquet", "arrow"}:
-        from headrace.batches.arrow_rows import arrow_file
+        from headrace.batches.inputs.arrow_rows import arrow_file
 
         return types_of([arrow_file(file.path, what) for file, what in zip(files, formats, strict=True)], choice)
     if names is None and set(formats) == {"table"}:
@@ -165,14 +165,14 @@ def kept_columns(
 
 
 def types_of(tables: Sequence[ArrowTable], choice: ColumnChoice) -> KeptColumns:
-    from headrace.batches.arrow_rows import kept_types
+    from headrace.batches.inputs.arrow_rows import kept_types
 
     choice.check(tables[0].name, tables[0].schema.names)
     return kept_types(list(tables), choice)
 
 
 def is_arrow_table(source: Any) -> bool:
-    library = sys.modules.get("headrace.batches.arrow_rows")
+    library = sys.modules.get("headrace.batches.inputs.arrow_rows")
     return library is not None and isinstance(source, library.ArrowTable)
 
 
@@ -244,7 +244,7 @@ def file_records(
 ) -> Iterator[InputRecord]:
     what = file.format()
     if what in ("parquet", "arrow"):
-        from headrace.batches.arrow_rows import arrow_file
+        from headrace.batches.inputs.arrow_rows import arrow_file
 
         return arrow_file(file.path, what).records(choice, complaints)
     if what == "table":
@@ -280,7 +280,7 @@ def sampled(
 def table(
     path: Path, encoding: str | None, complaints: Complaints, choice: ColumnChoice | None
 ) -> Iterator[InputRecord]:
-    """Yield the rows under a header row, their values as text (`headrace.batches.tables`)."""
+    """Yield the rows under a header row, their values as text (`headrace.batches.inputs.tables`)."""
     with opened(path) as file:
         if isinstance(file, io.BufferedReader):
             check_is_text(file.peek(16), path)

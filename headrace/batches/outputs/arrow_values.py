@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.batches.arrow_library import arrow
-from headrace.batches.arrow_rows import is_binary, is_text
+from headrace.batches.inputs.arrow_rows import is_binary, is_text
 from headrace.errors import InputError
 from headrace.text.quoting import shortened
 

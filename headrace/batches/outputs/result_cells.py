@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.batches.answer_shape import AnswerShape
-from headrace.batches.output_lines import IN_ROWS
+from headrace.batches.outputs.answer_shape import AnswerShape
+from headrace.batches.outputs.output_lines import IN_ROWS
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")

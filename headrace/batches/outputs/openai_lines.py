@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from headrace.batches.ingest import read_index
-from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
-from headrace.batches.output_lines import outcome_of
+from headrace.batches.outputs.merge_by_custom_id import custom_id_of, merge_by_custom_id
+from headrace.batches.outputs.output_lines import outcome_of
 from headrace.batches.request_lines import RESPONSES
 from headrace.chat.chat_object import chat_object
 from headrace.chat.error_object import status_and_code, type_of

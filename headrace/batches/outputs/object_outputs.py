@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from headrace.batches.export import errors_beside
-from headrace.batches.object_inputs import ObjectAddress, copied, exists
+from headrace.batches.inputs.object_inputs import ObjectAddress, copied, exists
+from headrace.batches.outputs.export import errors_beside
 from headrace.errors import InputError
 from headrace.storage.object_store import BLOCK, ONE_PUT, first_line
 from headrace.text.masking import masked

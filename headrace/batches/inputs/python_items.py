@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.batches.complaints import Complaints, InputRecord
+from headrace.batches.inputs.complaints import Complaints, InputRecord
 from headrace.errors import InputError
 from headrace.text.quoting import quoted, shortened
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.batches.answer_shape import AnswerShape
 from headrace.batches.arrow_library import arrow, parquet
-from headrace.batches.arrow_values import arrow_array, json_text
-from headrace.batches.output_lines import simple_row
-from headrace.batches.result_cells import BESIDE, OTHER, free_name, kept_column
-from headrace.batches.result_columns import ResultColumns
+from headrace.batches.outputs.answer_shape import AnswerShape
+from headrace.batches.outputs.arrow_values import arrow_array, json_text
+from headrace.batches.outputs.output_lines import simple_row
+from headrace.batches.outputs.result_cells import BESIDE, OTHER, free_name, kept_column
+from headrace.batches.outputs.result_columns import ResultColumns
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.batches import sources
-from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import Complaints
 from headrace.batches.ingest import read_items
+from headrace.batches.inputs import sources
+from headrace.batches.inputs.column_choice import ColumnChoice
+from headrace.batches.inputs.complaints import Complaints
+from headrace.batches.inputs.per_item import PerItem, checked_per_item
+from headrace.batches.inputs.request_parts import RequestParts
 from headrace.batches.media.choice import FILE_FIELD, MediaChoice
 from headrace.batches.media.made_pictures import MadePictures
 from headrace.batches.media.media_files import is_media_source
 from headrace.batches.media.pages import of_the_source, with_pages
 from headrace.batches.media.reader import MediaReader
 from headrace.batches.media.references import Blob
-from headrace.batches.per_item import PerItem, checked_per_item
 from headrace.batches.prompt import DEFAULT_PROMPT
-from headrace.batches.request_parts import RequestParts
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.text.object_urls import OBJECT_URL
 
 if TYPE_CHECKING:
-    from headrace.batches.object_inputs import CopiedInputs, ObjectAddress
+    from headrace.batches.inputs.object_inputs import CopiedInputs, ObjectAddress
 
 WORDS = ("limit", "sample", "encoding", "id", "keep", "follow", "on_bad_row", "on_empty", "per_item")
 MEDIA_WORDS = ("images", "recordings", "pdfs", "image_size", "pdf_as", "fetch")
@@ -160,6 +160,6 @@ def copies_of(source: Any) -> CopiedInputs | None:
         source = ObjectUrls([source])
     if not isinstance(source, ObjectUrls):
         return None
-    from headrace.batches.object_inputs import CopiedInputs
+    from headrace.batches.inputs.object_inputs import CopiedInputs
 
     return CopiedInputs(source)

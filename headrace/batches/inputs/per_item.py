@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.batches.openai_form import TAKEN, options_of
+from headrace.batches.inputs.openai_form import TAKEN, options_of
 from headrace.batches.template import Template
 from headrace.chat.model_aliases import ModelRoute, resolve
 from headrace.chat.options import check_beside_schema, set_in

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from headrace.batches.arrow_library import arrow, parquet
-from headrace.batches.compression import bare
-from headrace.batches.output_lines import simple, simple_row
-from headrace.batches.result_cells import flat, inert, kept_column
-from headrace.batches.result_columns import NO_COLUMNS, ResultColumns
+from headrace.batches.inputs.compression import bare
+from headrace.batches.outputs.output_lines import simple, simple_row
+from headrace.batches.outputs.result_cells import flat, inert, kept_column
+from headrace.batches.outputs.result_columns import NO_COLUMNS, ResultColumns
 from headrace.errors import InputError
 
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -166,7 +166,7 @@ def rendered(
 
     try:
         if suffix in PARQUET:
-            from headrace.batches.arrow_results import write_parquet
+            from headrace.batches.outputs.arrow_results import write_parquet
 
             count = write_parquet(rows, temporary, columns)
         elif suffix in TABLES and not whole:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import Complaints, InputRecord
-from headrace.batches.compression import bare
+from headrace.batches.inputs.column_choice import ColumnChoice
+from headrace.batches.inputs.complaints import Complaints, InputRecord
+from headrace.batches.inputs.compression import bare
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
