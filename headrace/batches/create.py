@@ -45,11 +45,14 @@ async def open_new(
     progress: Callable[[int], None] | None = None,
     batch_id: str | None = None,
     work: str = "",
+    joins: bool = False,
     check_models: Callable[..., Awaitable[None]] | None = None,
 ) -> str:
-    """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. `work` is that of
-    `open_batch`; `check_models` raises `ModelNotFound` where no worker can call any of its arguments. Raises what `items`
-    raises; then nothing is enqueued."""
+    """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given, or that of one that it joins.
+
+    `work` and `joins` are those of `open_batch`; `check_models` raises `ModelNotFound` where no worker can call any of its
+    arguments. Raises what `items` raises; then nothing is enqueued.
+    """
     batch_id = batch_id or new_id("batch")
     try:
         committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
@@ -59,8 +62,10 @@ async def open_new(
     except BaseException:
         await discard(store, batch_id)
         raise
-    await _open(ledger, batch_id, template, committed, tenant, window_s, work=work)
-    return batch_id
+    known = await _open(ledger, batch_id, template, committed, tenant, window_s, work=work, joins=joins)
+    if known != batch_id:
+        await discard(store, batch_id)
+    return known
 
 
 async def discard(store: FileStore, folder: str) -> None:
@@ -227,6 +232,7 @@ async def _open(
     follows: str | None = None,
     creation: Creation | None = None,
     work: str = "",
+    joins: bool = False,
 ) -> str:
     sha, body = template.encoded()
     record = {
@@ -257,6 +263,7 @@ async def _open(
             follows=follows,
             creation=creation,
             work=work,
+            joins=joins,
         )
     except UNAVAILABLE as error:
         # The input stays: the ledger may have the batch, only its answer was lost.

@@ -201,7 +201,7 @@ def extract(
                     if batch_id is None:
                         # Looked at between items: the batch is opened whole, or nothing is there.
                         batch_id = await client.open(
-                            rows.template, until_set(interrupted, rows.items()), work=counts.work
+                            rows.template, until_set(interrupted, rows.items()), work=counts.work, joins=not new
                         )
                     opened.append(batch_id)
                 if interrupted.is_set():

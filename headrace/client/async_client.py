@@ -220,13 +220,17 @@ class AsyncHeadrace:
         window_s: float = WINDOW_S,
         progress: Callable[[int], None] | None = None,
         work: str = "",
+        joins: bool = False,
     ) -> str:
         """Commit `items` and open a batch over them; return its id. Raises what `items` raises; then nothing is enqueued.
-        `work` names the input and what is asked of it, so that who asks the same finds the batch.
+        `work` names the input and what is asked of it, so that who asks the same finds the batch; with `joins` one that has not
+        ended is returned in place of another.
 
         `progress` is called with the number of items so far, every thousand items.
         """
-        return await self.backend.open_batch(template, items, window_s=window_s, progress=progress, work=work)
+        return await self.backend.open_batch(
+            template, items, window_s=window_s, progress=progress, work=work, joins=joins
+        )
 
     def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""

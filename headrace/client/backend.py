@@ -108,8 +108,10 @@ class Backend(Protocol):
         window_s: float,
         progress: Callable[[int], None] | None = None,
         work: str = "",
+        joins: bool = False,
     ) -> str:
-        """Open a batch over `items`, or none when they raise. `work` names the input and what is asked of it."""
+        """Open a batch over `items`, or none when they raise. `work` names the input and what is asked of it;
+        with `joins` one that does the same, and has not ended, is returned in place of another."""
         ...
 
     async def batch_of_work(self, work: str) -> Batch | None:

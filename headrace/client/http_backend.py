@@ -222,10 +222,11 @@ class HttpBackend:
         window_s: float,
         progress: Callable[[int], None] | None = None,
         work: str = "",
+        joins: bool = False,
     ) -> str:
         batch_id = new_id("batch")
         with tempfile.TemporaryFile() as file:
-            await asyncio.to_thread(write_items, file, template, items, window_s, progress, work)
+            await asyncio.to_thread(write_items, file, template, items, window_s, progress, work, joins)
             return await self._http.send_file("/v1/native/batches", file, headers={"x-headrace-batch": batch_id})
 
     async def batch_of_work(self, work: str) -> Batch | None:
@@ -331,9 +332,10 @@ def write_items(
     window_s: float,
     progress: Callable[[int], None] | None,
     work: str = "",
+    joins: bool = False,
 ) -> None:
     """Write a batch as a gateway takes it. Raises what `items` raises."""
-    file.write(msgspec.json.encode({"template": template, "window_s": window_s, "work": work}) + b"\n")
+    file.write(msgspec.json.encode({"template": template, "window_s": window_s, "work": work, "joins": joins}) + b"\n")
     sent, number = set[str](), 0
     for item in items:
         if isinstance(item, Blob):

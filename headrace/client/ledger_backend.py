@@ -201,6 +201,7 @@ class LedgerBackend(LoopBound):
         window_s: float,
         progress: Callable[[int], None] | None = None,
         work: str = "",
+        joins: bool = False,
     ) -> str:
         async with self.talking():
             await self.models.check(template.model, *template.fallbacks)
@@ -211,6 +212,7 @@ class LedgerBackend(LoopBound):
                 window_s=window_s,
                 progress=progress,
                 work=work,
+                joins=joins,
                 check_models=self.models.check,
             )
 

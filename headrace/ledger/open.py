@@ -24,11 +24,13 @@ async def open_batch(
     follows: str | None = None,
     creation: Creation | None = None,
     work: str = "",
+    joins: bool = False,
 ) -> str:
     """Write the batch with its template, and return its id, or that of the batch that an equal request before (`creation`)
     has made. `record` holds `total`, `shards` and what workers need to read its input.
 
     `work` names the input and what is asked of it: the last batch over the same is found by it (`batch_of_work`).
+    With `joins` one that has not ended is returned in place of another.
 
     A re-ask batch (`follows`) is named in the record of the batch that it follows. Raises `Finished`, whose `detail` is the
     existing follow-up, when that one has one, `Conflict` when the idempotency key was used with
@@ -55,7 +57,7 @@ async def open_batch(
             "window_ms": window_ms,
             "channel": keys.channel(keys.batch(batch_id)),
             "prefix": keys.prefix,
-            "named": int(bool(work)),
+            "named": (2 if joins else 1) if work else 0,
             **(creation or UNREPEATED).arguments(),
         },
         [part for name, value in record.items() for part in (name, value)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,22 @@ def test_joins_a_batch_that_is_open(stack: Stack, service: dict[str, str], reque
     assert len(stack.calls()) - before == 5
     other = command(stack, service, source, "--new", "--detach")
     assert other.stdout.strip() not in ("", first)
+
+
+def test_of_two_at_once_the_second_joins(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:
+    """As when a nightly job is started twice: also where no cache would keep the second from paying."""
+    source = written(stack, "twice.jsonl", [f"[[rehearsal latency=8000]] {request.node.name} {n}" for n in range(5)])
+    before = len(stack.calls())
+    words = ("extract", str(source), "--model", MODEL, "--no-cache", "--detach")
+    both = [
+        subprocess.Popen([sys.executable, "-m", "headrace", *words], env=service, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert len({each.communicate(timeout=60)[0] for each in both}) == 1
+    assert {each.returncode for each in both} == {0}
+    done = command(stack, service, source, "--no-cache")
+    assert (done.returncode, len(values(done))) == (0, 5)
+    assert len(stack.calls()) - before == 5
 
 
 def test_a_paused_batch_goes_on(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:

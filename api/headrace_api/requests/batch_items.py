@@ -38,6 +38,7 @@ class BatchHead(msgspec.Struct, frozen=True):
     template: Template
     window_s: float = WINDOW_S
     work: Annotated[str, msgspec.Meta(pattern=WORK)] = ""
+    joins: bool = False
 
 
 async def received(request: Request[Any, Any, Any], store: FileStore, name: str, *, max_bytes: int) -> None:
@@ -91,7 +92,10 @@ def read_head(lines: Iterator[bytes]) -> BatchHead:
         **options,
     )
     return BatchHead(
-        msgspec.structs.replace(made, kept=given.kept), checked_seconds("window_s", head.window_s), head.work
+        msgspec.structs.replace(made, kept=given.kept),
+        checked_seconds("window_s", head.window_s),
+        head.work,
+        head.joins,
     )
 
 

@@ -86,21 +86,22 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
             await received(request, store, upload, max_bytes=gateway.settings.file_mb * MIB)
             try:
                 lines = store.lines(upload)
-                template, window_s, work = msgspec.structs.astuple(await asyncio.to_thread(read_head, lines))
+                template, window_s, work, joins = msgspec.structs.astuple(await asyncio.to_thread(read_head, lines))
                 async with gateway.client.talking():
                     await gateway.client.models.check(template.model, *template.fallbacks)
                     items = read_batch_items(lines, template)
-                    await open_new(
+                    opened = await open_new(
                         *(gateway.client.ledger, store, template, items),
                         tenant=TENANT,
                         window_s=window_s,
                         batch_id=batch_id,
                         work=work,
+                        joins=joins,
                         check_models=gateway.client.models.check,
                     )
             finally:
                 await asyncio.to_thread(store.remove, upload)
-        return as_json(await gateway.client.batch(batch_id))
+        return as_json(await gateway.client.batch(opened))
     finally:
         gateway.opening.discard(batch_id)
 

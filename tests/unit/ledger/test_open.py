@@ -16,9 +16,10 @@ LONG = 10**9
 COUNTERS = ("fed", "done", "running", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 
 
-async def open_one(ledger: Ledger, batch: str) -> None:
+async def open_one(ledger: Ledger, batch: str, **more: Any) -> str:
     record = {"total": 4, "shards": 2, "input": "in.jsonl"}
-    await open_batch(ledger, batch, template_sha="sha", template=b"{}", window_ms=1000, tenant="acme", record=record)
+    words: dict[str, Any] = {"template_sha": "sha", "template": b"{}", "window_ms": 1000, "tenant": "acme"}
+    return await open_batch(ledger, batch, record=record, **words, **more)
 
 
 async def test_an_open_batch_is_listed_and_counts_from_zero(ledger: Ledger, look: Any) -> None:
@@ -55,6 +56,19 @@ async def test_sent_twice_it_is_one_batch_and_nothing_starts_over(ledger: Ledger
     before = await look.everything()
     await open_one(ledger, batch)
     assert await look.everything() == before
+
+
+async def test_of_two_that_do_the_same_at_once_the_second_joins_the_first(ledger: Ledger, look: Any) -> None:
+    first, second, third = (new_id("batch") for _ in range(3))
+    assert await open_one(ledger, first, work="a" * 64, joins=True) == first
+    before = await look.everything()
+    assert await open_one(ledger, second, work="a" * 64, joins=True) == first
+    assert await look.everything() == before
+    assert await open_one(ledger, second, work="b" * 64, joins=True) == second, "it does something else"
+    assert await open_one(ledger, third, work="a" * 64) == third, "it was asked for anew"
+    await ledger.client.hset(ledger.keys.batch(third), "state", "cancelling")
+    fourth = new_id("batch")
+    assert await open_one(ledger, fourth, work="a" * 64, joins=True) == fourth, "nothing more of the other one begins"
 
 
 async def test_a_batch_is_followed_once(ledger: Ledger, look: Any, batch: str) -> None:
