@@ -22,6 +22,7 @@ from headrace_worker.engine.deployment_hold import Deferred
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.tries import Tries
 from stack import until
+from time_scaling import scaled_s
 
 from headrace.errors import CallError
 from headrace.jobs.job import Job
@@ -142,9 +143,9 @@ async def test_a_stream_that_breaks_off_is_no_success(model: RehearsalChatComple
 
 @pytest.mark.parametrize(("stream", "limit"), [(False, "total_s"), (True, "first_token_s"), (True, "total_s")])
 async def test_a_provider_that_hangs_meets_a_deadline(rehearsal: Rehearsal, stream: bool, limit: str) -> None:
-    model = RehearsalChatCompletion(
-        "small", base_url=rehearsal.url, api_key="none", retry=False, deadlines=Deadlines(**{limit: 0.3})
-    )
+    # Enough for the request to be there on a busy machine: a transport's library is imported within it.
+    deadlines = Deadlines(**{limit: scaled_s(1.0)})
+    model = RehearsalChatCompletion("small", base_url=rehearsal.url, api_key="none", retry=False, deadlines=deadlines)
     began = time.monotonic()
     with pytest.raises(CallError) as failed:
         await model.complete(job(f"[[rehearsal fault=hang]] {limit} {stream}", stream=stream))
