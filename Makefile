@@ -9,14 +9,11 @@ help: ## list the targets
 # The suite starts thousands of processes: none of them should have to compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# So that none of them is left alone at the end.
-LONGEST_FIRST := tests/faults tests/contract tests/browser tests/fundamentals tests/unit tests
-
 demo: .venv/ready ## extract records from real text, kill a worker half-way, show what was paid
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready ## the whole suite, on real servers and real processes
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests
 
 test-fast: .venv/ready ## the unit tests but the slow ones, in less than a minute: for the inner loop
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" tests/unit

@@ -25,6 +25,10 @@ settings.register_profile("fast", settings.get_profile("headrace"), max_examples
 settings.load_profile("headrace")
 
 
+LONG = frozenset({"test_table_formats.py", "test_answer_bounds.py", "test_schema_bounds.py"})
+EARLIER = frozenset({"browser", "contract"})
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-rounds", type=int, default=1, help="how often the random fault tests run, each with new seeds"
@@ -38,6 +42,11 @@ def pytest_configure() -> None:
     those, as would every HTTP client, and nothing calls out."""
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
     os.environ.pop("SSL_CERT_DIR", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the files that keep a core busy for a minute before the many short ones, or they are what is left at the end."""
+    items.sort(key=lambda item: 1 if item.path.name in LONG else 0 if item.path.parent.name in EARLIER else 2)
 
 
 def pytest_collection_finish() -> None:

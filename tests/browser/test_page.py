@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gateways import SLOW, another_gateway, ask, kill, submit, text_of
 from playwright.sync_api import Browser, Page
-from stack import Stack, started, until
+from stack import Stack, alive, started, until
 
 SCHEMA = {
     "type": "object",
@@ -244,7 +244,9 @@ def test_a_file_of_jobs_while_the_gateway_is_killed(stack: Stack, page: Page, tm
     send_file(page, file)
     for cell in ("queued", "succeeded"):
         shows(page, f"[...document.querySelectorAll('#rows td')].some((one) => one.textContent == '{cell}')")
-        kill(stack.ready["gateway_pid"])
+        kill(
+            until(lambda: (pid := stack.ready["gateway_pid"]) and alive(pid) and pid, what="the gateway is there again")
+        )
     shows(page, "document.querySelector('#counts').textContent.startsWith('60 of 60 done')")
     assert "60 succeeded · 0 not" in text(page, "#counts")
     assert len({call.n for call in stack.calls()} - paid) == 60
