@@ -8,14 +8,13 @@ import msgspec
 
 from headrace.batches.forecast import (
     TOKENS_PER_MEDIUM,
+    CallKind,
     Range,
-    guessed_answer,
     in_nano,
     input_factors,
     texts_of,
     tokens_of_request,
 )
-from headrace.chat.completion import Usage
 from headrace.jobs.job import Job
 from headrace.spend.prices import Profile
 from headrace.spend.token_count import TOKENS_PER_MESSAGE, tokens_of
@@ -39,22 +38,18 @@ def forecast_jobs(jobs: Sequence[Job], profiles: Mapping[str, Profile]) -> JobFo
     asked, answered, cost = Range(0, 0, 0), Range(0, 0, 0), Range(0, 0, 0)
     unpriced = set[str]()
     for job in jobs:
-        profile, choices = profiles.get(job.model, Profile()), job.options.n or 1
-        tokens = tokens_of_job(job)
-        counted, said = Range(*(tokens * factor for factor in input_factors())), guessed_answer(job)
-        calls += choices
-        if profile.context_length is not None and counted.expected > profile.context_length:
+        kind, tokens = CallKind(job, profiles.get(job.model)), tokens_of_job(job)
+        kind.calls = job.options.n or 1
+        kind.tokens = tokens * kind.calls
+        calls += kind.calls
+        if kind.profile.context_length is not None and tokens > kind.profile.context_length:
             too_long += 1
-        asked, answered = added(asked, counted, choices), added(answered, said, choices)
-        prices = [
-            profile.cost(Usage(round(given), round(got)), job.options.service_tier)
-            for given, got in zip(counted, said, strict=True)
-        ]
-        expected, low, high = prices
-        if expected is None or low is None or high is None:
+        asked = added(asked, Range(*(kind.tokens * factor for factor in input_factors())))
+        answered = added(answered, kind.answers())
+        if (priced := kind.cost(input_factors(), None)) is None:
             unpriced.add(job.model)
         else:
-            cost = added(cost, Range(expected, low, high), choices)
+            cost = added(cost, priced)
     return JobForecast(
         calls=calls,
         input_tokens=asked.rounded(),
@@ -71,5 +66,5 @@ def tokens_of_job(job: Job) -> float:
     return own + tokens_of_request(job)
 
 
-def added(total: Range, more: Range, count: int) -> Range:
-    return Range(*(one + count * other for one, other in zip(total, more, strict=True)))
+def added(total: Range, more: Range) -> Range:
+    return Range(*map(sum, zip(total, more, strict=True)))

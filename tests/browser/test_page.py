@@ -210,6 +210,16 @@ def test_a_file_is_not_sent_before_it_was_said_what_it_will_cost(stack: Stack, p
     shows(page, "/^today \\$[0-9.]+ for [0-9,]+ calls/.test(document.querySelector('#spend').textContent)")
 
 
+def test_a_file_that_one_request_could_not_carry_has_its_figure_too(stack: Stack, page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_text("".join(json.dumps({"text": f"{n} " + "word " * 100_000}) + "\n" for n in range(70)))
+    page.goto(stack.ready["gateway"])
+    page.get_by_label("Prompt").fill("Extract from: {text}")
+    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    page.get_by_role("button", name="Not now").click(timeout=60_000)
+    assert page.locator("#offer-facts li").all_text_contents()[0] == "long.jsonl: 70 calls"
+
+
 def test_a_file_of_jobs(stack: Stack, page: Page, tmp_path: Path) -> None:
     base = stack.ready["gateway"]
     lines = [{"id": f"r{n}", "text": f"Review {n}. [[rehearsal tps=60]]"} for n in range(20)]

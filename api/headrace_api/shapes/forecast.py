@@ -28,9 +28,9 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class ForecastObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What the requests will take and cost, each called once. `cost_usd` is in US dollars, null when a model's price is not
-    known: such are `unpriced`. `too_long` requests have more tokens than their model's context. Answers are guessed by their
-    schema, and by `max_tokens`."""
+    """The calls, tokens and cost that are expected of the requests, each called once. `cost_usd` is in US dollars, null when a
+    model's price is not known: such are `unpriced`. `too_long` requests have more tokens than their model's context. Answers are
+    guessed by their schema, and by `max_tokens`."""
 
     object: Literal["forecast"] = "forecast"
     requests: int

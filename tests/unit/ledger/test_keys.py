@@ -68,10 +68,8 @@ from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnecte
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {
-    *("store", "gateway:<id>", "chat:<tenant>:<sha>", "choice:<sha>", "cache_secret", "warm:<sha>"),
-    "answer_files:<tenant>:<sha>",
-}
+BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "choice:<sha>", "cache_secret", "warm:<sha>"}
+BY_OTHERS |= {"answer_files:<tenant>:<sha>"}
 
 
 def bill_of(epoch: int) -> str:
