@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
         self.on_start: Callable[[], None] = lambda: None
         gateway.abort = self._abort
         gateway.delivery = self._delivery
+        config.on_lost = lambda peer: gateway.on_lost(peer)
 
     async def startup(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()

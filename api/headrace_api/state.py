@@ -54,6 +54,7 @@ class Gateway:
         self.draining = asyncio.Event()
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
         self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
+        self.on_lost: Callable[[tuple[Any, ...]], None] = lambda peer: None
         self.streams = 0
         self._client: LedgerBackend | None = None
         self.uploads = 0
@@ -73,6 +74,7 @@ class Gateway:
             await client.open()
             self._reader = Reader(client.ledger)
             self.answer_delivery = AnswerDelivery(client, self.delivery, self.settings.join_s)
+            self.on_lost = self.answer_delivery.connection_lost
             self.expendable = ExpendableJobs(client.ledger)
             self.ledger_gauges = LedgerGauges(client.ledger)
             lag = asyncio.create_task(measure_loop_lag(self.meter))

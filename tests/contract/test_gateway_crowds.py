@@ -174,7 +174,8 @@ async def test_a_thousand_join_a_running_job_late(ledger: Ledger, gateway: tuple
         await log.say(*(f"w{n + each} " for each in range(100)))
     before_mb = rss_mb(process.pid)
     await ledger.client.config_resetstat()
-    writing = asyncio.create_task(go_on(log))
+    enough = asyncio.Event()
+    writing = asyncio.create_task(go_on(log, enough))
     joiners: list[Joiner] = []
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(scaled_s(60)):
@@ -187,8 +188,8 @@ async def test_a_thousand_join_a_running_job_late(ledger: Ledger, gateway: tuple
         await asyncio.gather(*(joiner.at_tail.wait() for joiner in joiners))
         grown_mb = rss_mb(process.pid) - before_mb
         reads = (await ledger.client.info("commandstats"))["cmdstat_xrange"]["calls"]
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
+        enough.set()
+        await writing
         result = await log.end()
         await asyncio.gather(*(joiner.whole.wait() for joiner in joiners))
     pages = log.seq // PAGE + 1
@@ -204,10 +205,10 @@ async def test_a_thousand_join_a_running_job_late(ledger: Ledger, gateway: tuple
     assert grown_mb < 1 + JOINERS * 64 / 1024
 
 
-async def go_on(log: Log) -> None:
-    """A few words a second, until cancelled between two of them."""
-    while True:
-        await asyncio.shield(asyncio.ensure_future(log.say(f"w{log.seq} ")))
+async def go_on(log: Log, enough: asyncio.Event) -> None:
+    """A few words a second, until it is `enough`."""
+    while not enough.is_set():
+        await log.say(f"w{log.seq} ")
         await asyncio.sleep(0.2)
 
 

@@ -80,6 +80,20 @@ def test_a_stream_is_told_from_its_first_event(stack: Stack, base: str) -> None:
     assert ask(f"{base}/v1/jobs/{job}").json["completion"]["content"].split()[0] in again.text
 
 
+def test_however_soon(stack: Stack, base: str) -> None:
+    """The gateway's loop is given the repeat and the loss of the connection in one turn."""
+    path, parts = "/v1/chat/completions", urlsplit(base)
+    for n in range(25):
+        asked = body(f"[[rehearsal latency=1500]] How soon? {n}", stream=True)
+        raw = httpx.Request("POST", f"{base}{path}", json=asked).content
+        with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=30)) as repeat:
+            repeat.request("GET", "/healthz")
+            repeat.getresponse().read()
+            with left_behind(stack, base, path, asked) as job:
+                repeat.request("POST", path, raw, {"content-type": "application/json"})
+                assert repeat.getresponse().headers["x-headrace-job"] == job, n
+
+
 @pytest.mark.parametrize("path", ["/v1/ui/chat", "/v1/ag-ui"])
 def test_so_is_a_page(stack: Stack, base: str, path: str) -> None:
     message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": f"{SLOW} {path}?"}]}

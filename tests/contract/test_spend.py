@@ -192,7 +192,7 @@ async def test_what_was_spent_is_told_over_http(client: AsyncHeadrace, stack: St
     settings = Settings.load(through | {"HEADRACE_API": stack.ready["gateway"]})
     async with AsyncHeadrace(settings=settings) as remote:
         assert await remote.spend() == here
-        batch = stack.extract([{"id": "1", "text": "[[rehearsal latency=2000]] slow"}], "--budget", "1.00")
+        batch = stack.extract([{"id": "1", "text": "[[rehearsal latency=10000]] slow"}], "--budget", "1.00")
         assert (await remote.batch(batch).progress()).budget_usd == 1.0
         await remote.batch(batch).set_budget("2.50")
         assert (await client.batch(batch).progress()).budget_usd == 2.5

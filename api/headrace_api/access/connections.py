@@ -7,7 +7,7 @@ when its parts began: a timer for each would be set and cancelled with every req
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, cast
 
 import h11
@@ -78,6 +78,7 @@ class Config(uvicorn.Config):
         self.limits = limits
         self.own_user_only = own_user_only
         self.connections: dict[Any, Connection] = {}
+        self.on_lost: Callable[[tuple[Any, ...]], None] = lambda peer: None
 
 
 class Connection(asyncio.Protocol):
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.config.connections.pop(self.client, None)
         super().connection_lost(exc)
+        self.config.on_lost(tuple(self.client or ()))
 
     def check_leaving(self, now: float, limits: Limits) -> bool:
         """Return True if it is being closed; it is aborted when that takes too long."""

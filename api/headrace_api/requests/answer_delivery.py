@@ -80,6 +80,14 @@ class Sent(NamedTuple):
     until_s: float
 
 
+class Held(NamedTuple):
+    """A request that waits for its answer, by what it asked; `over` is done once its handler has told how it ended."""
+
+    asked: str
+    number: int
+    over: asyncio.Future[None]
+
+
 class Silence:
     """The listener of a channel on which nothing is published."""
 
@@ -101,6 +109,10 @@ class AnswerDelivery:
         self._gateway = secrets.token_hex(8)
         self._subscriber = Subscriber(client.ledger)
         self._leaving: dict[asyncio.Task[None], str] = {}
+        self._held: dict[tuple[Any, ...], Held] = {}  # by the address of the client
+        self._lost: dict[
+            str, set[asyncio.Future[None]]
+        ] = {}  # connections whose handlers have not noticed yet, by what was asked
         self._sent: list[Sent] = []
         self._doubted: list[Sent] = []
         self._settling: asyncio.Task[None] | None = None
@@ -114,7 +126,7 @@ class AnswerDelivery:
 
     async def waiter(self, request: Request[Any, Any, Any], caller: str, raw: bytes) -> WaitingClient | None:
         """Return the client's identity for the ledger, None when nothing is kept for repeats here. It waits until those who
-        asked the same and have left are recorded."""
+        asked the same and have left are recorded. With the end of the request, `over` is due."""
         if not self._keep_ms:
             return None
         again = request.headers.get(RETRY_COUNT, "").strip().lstrip("0").isdecimal()
@@ -122,9 +134,42 @@ class AnswerDelivery:
         asked = await sized(len(raw), digest, path, caller, raw)
         if again:
             await self._look()
+        await asyncio.sleep(0)  # a connection that was lost before this request came is told by now
+        if lost := self._lost.get(asked):
+            await asyncio.wait(lost, timeout=LAST_WORD_S)
         if leaving := [task for task, left in self._leaving.items() if left == asked]:
             await asyncio.wait(leaving)
+        self._hold(Exchange.of(request.scope), asked)
         return WaitingClient(self._gateway, again, asked, self._keep_ms)
+
+    def _hold(self, exchange: Exchange, asked: str) -> None:
+        if not exchange.peer:  # a socket of the file system: its clients have no addresses
+            return
+        if before := self._held.get(exchange.peer):
+            self._release(exchange.peer, before)
+        self._held[exchange.peer] = Held(asked, exchange.number, asyncio.get_running_loop().create_future())
+        if self._delivery(exchange) == "closed":
+            self.connection_lost(exchange.peer)
+
+    def connection_lost(self, peer: tuple[Any, ...]) -> None:
+        """Take note that the connection of `peer` is gone. Its handler learns that some turns of the loop later, and a repeat
+        may come in between."""
+        if held := self._held.get(peer):
+            self._lost.setdefault(held.asked, set()).add(held.over)
+
+    def over(self, scope: Any) -> None:
+        """Take note that the request of `scope` has ended: what is to be recorded of that is said in the same turn."""
+        exchange = Exchange.of(scope)
+        if (held := self._held.get(exchange.peer)) and held.number == exchange.number:
+            self._release(exchange.peer, held)
+
+    def _release(self, peer: tuple[Any, ...], held: Held) -> None:
+        del self._held[peer]
+        held.over.set_result(None)
+        if lost := self._lost.get(held.asked):
+            lost.discard(held.over)
+            if not lost:
+                del self._lost[held.asked]
 
     def disconnected(self, waiter: WaitingClient, token: str, submission: asyncio.Future[str]) -> None:
         """Record that the client disconnected. Its job may still be being submitted: the entry is updated after that."""

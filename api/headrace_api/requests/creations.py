@@ -64,6 +64,8 @@ async def creation_of(
         raise
     finally:
         gone.cancel()
+        if waiter is not None:
+            delivery.over(request.scope)
         if waiter is not None and creating.made.done():
             if has_left:
                 delivery.disconnected(waiter, own_id, creating.made)

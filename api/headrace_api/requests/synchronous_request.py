@@ -83,6 +83,8 @@ class SynchronousRequest:
     def _over(self, *, sent: bool, left: bool = False) -> None:
         """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the next
         equal request, unless its client `left` and the job is to be cancelled with it (`on_disconnect`)."""
+        if self._waiter is not None:
+            self._gateway.answer_delivery.over(self._request.scope)
         if self._submission.cancelled():
             return
         if not sent and (left or self._left) and self._asked.own.get("on_disconnect") == "cancel":
