@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from headrace_worker.publishing.publisher import Flusher
 from proxy import proxied
-from publishers import begun, ended, publisher_of, stored, text, watched
+from publishers import begun, ended, publisher_of, stored, text, viewed, watched
 from transcript import Transcript
 
 from headrace.events.ids import START, EventId
@@ -55,7 +55,7 @@ async def test_a_lost_record_is_written_again(ledger: Ledger, reader: Reader, fo
     publisher = publisher_of(Flusher(ledger), job)
     publisher.put(text("be"), text("fore"))
     await publisher.settled()
-    await asyncio.sleep(0.05)
+    await viewed(ledger, reader, job.record_id)
     before = await stored(ledger, job.record_id)
     await ledger.client.flushall()
     if found_by == "append":
@@ -106,7 +106,7 @@ async def watched_now(
     ledger: Ledger, reader: Reader, job_id: str, cursors: list[EventId], finish: Callable[[], object]
 ) -> list[Transcript]:
     viewing = [asyncio.create_task(watched(ledger, reader, job_id, cursor)) for cursor in (START, *cursors[:-1])]
-    await asyncio.sleep(0.05)
+    await viewed(ledger, reader, job_id, len(viewing))
     await finish()  # type: ignore[misc]
     async with asyncio.timeout(5):
         return await asyncio.gather(*viewing)
@@ -122,7 +122,7 @@ async def test_a_compacted_log_is_restored_from_its_snapshot(
         publisher.put(text(f"{n} "))
         await publisher.settled()
     viewing = asyncio.create_task(watched(ledger, reader, job.record_id))
-    await asyncio.sleep(0.05)
+    await viewed(ledger, reader, job.record_id)
     before = await stored(ledger, job.record_id)
     await ledger.client.flushall()
     publisher.put(text("after"))

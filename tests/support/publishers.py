@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from headrace_worker.publishing.publisher import Flusher, Publisher
+from time_scaling import scaled_s
 from transcript import Transcript
 
 from headrace.events.ids import START, EventId
@@ -59,6 +62,18 @@ async def watched(ledger: Ledger, reader: Reader, job_id: str, after: EventId = 
         async for event in viewer:
             seen.add(event)
     return seen
+
+
+async def viewed(ledger: Ledger, reader: Reader, job_id: str, viewers: int = 1) -> None:
+    """Wait until so many view the log of `job_id` in `reader`, which has all that is in it."""
+    *_, (last, _) = await stored(ledger, job_id)
+    tail = EventId(*map(int, last.split("-")))
+    async with asyncio.timeout(scaled_s(10)):
+        while True:
+            buffer = reader._buffers.get(ledger.keys.job(job_id))
+            if buffer and len(buffer.viewers) >= viewers and buffer.begun and buffer.top >= tail:
+                return
+            await asyncio.sleep(0.005)
 
 
 async def stored(ledger: Ledger, job_id: str) -> list[tuple[str, bytes]]:
