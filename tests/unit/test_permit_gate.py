@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
+from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.limits.permit_gate import MAX_PERMIT_AGE_S, PermitGate
 
 from headrace.ledger.limit_take import Granted, Settled
@@ -105,12 +106,17 @@ async def test_who_would_wait_for_long_is_sent_away_with_the_time_of_its_own_tur
     assert len(ends) - len(sent_away) == 2
 
 
+def of_shard(batch: str, shard: str) -> CallTurn:
+    return CallTurn(batch, 1, shard)
+
+
 async def test_a_shard_that_gets_no_permit_is_sent_away_unless_it_is_the_next_of_its_batch() -> None:
+    """All are claimed in one millisecond."""
     server = Server(*[granted(1, wait_s=0.01, pace_s=0.1, reason="requests", limit=600)] * 3)
     gate = server.gate("bulk")
-    first = [asyncio.create_task(gate.enter(1, party="batch", rank=1)) for _ in range(6)]
-    following = asyncio.create_task(gate.enter(1, party="batch", rank=2))
-    third = asyncio.create_task(gate.enter(1, party="batch", rank=3))
+    first = [asyncio.create_task(gate.enter(1, of_shard("batch", "1"), rank=1)) for _ in range(6)]
+    following = asyncio.create_task(gate.enter(1, of_shard("batch", "2"), rank=1))
+    third = asyncio.create_task(gate.enter(1, of_shard("batch", "3"), rank=1))
     await asyncio.wait_for(first[0], 5)
     server.now += 3
     with pytest.raises(Deferred):
@@ -123,7 +129,7 @@ async def test_a_shard_comes_back_before_the_turn_that_its_batchs_weight_gives_i
     gate = server.gate("bulk")
     turns = [("light", 1, 1, 99), ("heavy", 9, 2, 64), ("heavy", 9, 3, 64), ("heavy", 9, 4, 64)]
     calls = [
-        [asyncio.create_task(gate.enter(1, party=party, weight=weight, rank=rank)) for _ in range(count)]
+        [asyncio.create_task(gate.enter(1, CallTurn(party, weight, str(rank)), rank=rank)) for _ in range(count)]
         for party, weight, rank, count in turns
     ]
     await asyncio.wait_for(asyncio.wait([each for shard in calls for each in shard], return_when="FIRST_COMPLETED"), 5)
@@ -139,8 +145,8 @@ async def test_a_shard_comes_back_before_the_turn_that_its_batchs_weight_gives_i
 async def test_one_of_another_party_is_not_sent_away_for_those_who_came_before_it() -> None:
     server = Server(granted(1, wait_s=0.01, pace_s=0.1, reason="requests", limit=600))
     gate = server.gate()
-    greedy = [asyncio.create_task(gate.enter(1, party="greedy")) for _ in range(100)]
-    modest = asyncio.create_task(gate.enter(1, party="modest"))
+    greedy = [asyncio.create_task(gate.enter(1, CallTurn("greedy"))) for _ in range(100)]
+    modest = asyncio.create_task(gate.enter(1, CallTurn("modest")))
     ends = await asyncio.wait_for(asyncio.gather(*greedy[50:], return_exceptions=True), 5)
     assert all(isinstance(end, Deferred) for end in ends)
     assert not modest.done() or modest.exception() is None
@@ -151,7 +157,7 @@ async def test_one_of_another_party_is_not_sent_away_for_those_who_came_before_i
 async def test_shards_of_a_deployment_that_is_held_are_sent_away_at_once() -> None:
     server = Server(granted(0, wait_s=20, reason="held"))
     with pytest.raises(Deferred) as away:
-        await asyncio.wait_for(server.gate("bulk").enter(1, party="batch", rank=1), 5)
+        await asyncio.wait_for(server.gate("bulk").enter(1, of_shard("batch", "1"), rank=1), 5)
     assert away.value.delay_s == 20
     assert away.value.detail == "rehearsal asked to wait"
 

@@ -207,7 +207,7 @@ class Attempts:
         assert scopes.gate is not None
         tokens = scopes.estimate.of(self._reasks.job) if self._limits.counts_tokens(scopes) else 0
         try:
-            return await scopes.gate.enter(tokens, party=self._turn.party, weight=self._turn.weight, rank=self._rank)
+            return await scopes.gate.enter(tokens, self._turn, rank=self._rank)
         except Deferred as deferred:
             self._tell(deferred)
             raise

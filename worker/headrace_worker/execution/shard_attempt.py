@@ -70,7 +70,7 @@ class ShardRun:
         self.id, self.claimed, self.epoch = claimed.record_id, claimed, claimed.epoch
         self.batch_id, _, name = self.id.partition(".")
         self.batch, self.template = batch, template
-        self._turn = CallTurn(self.batch_id, template.weight)
+        self._turn = CallTurn(self.batch_id, template.weight, self.id)
         self._uncached = msgspec.structs.replace(template, cache=False)
         self._answers: ShardAnswers | None = None
         self.range, self.first_line = claimed.shard_range, claimed.shard_range.line

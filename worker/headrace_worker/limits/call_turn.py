@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 
 class CallTurn(NamedTuple):
-    """Calls of one `party` wait for each other; among parties the turns go by `weight`."""
+    """Calls of one `party` wait for each other; among parties the turns go by `weight`. Those of one `shard` are kept waiting or
+    sent away together."""
 
     party: str = ""
     weight: int = 1
+    shard: str = ""
 
 
 NO_TURN = CallTurn()

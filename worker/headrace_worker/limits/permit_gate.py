@@ -18,6 +18,7 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.logs import get_logger
 from headrace.text.safe_errors import kind_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
+from headrace_worker.limits.call_turn import NO_TURN, CallTurn
 from headrace_worker.limits.fair_queue import FairQueue
 
 log = get_logger("headrace.worker.limits.permit_gate")
@@ -40,12 +41,17 @@ MAX_SETTLED = 500
 Take = Callable[[list[int], str, list[Settled]], Awaitable[Granted]]
 
 
+ShardKey = tuple[int, str]
+"""A shard among those that wait: its rank and its id, for several may have been claimed in one millisecond."""
+NO_SHARD: ShardKey = (0, "")
+
+
 class Waiter:
     """One call that waits for its permit."""
 
     __slots__ = ("began_s", "key", "tokens", "turn")
 
-    def __init__(self, tokens: int, key: int, began_s: float, turn: asyncio.Future[Permit]):
+    def __init__(self, tokens: int, key: ShardKey, began_s: float, turn: asyncio.Future[Permit]):
         self.tokens = tokens
         self.key = key
         self.began_s = began_s
@@ -108,22 +114,22 @@ class PermitGate:
         self._on_held = on_held
         self._queue: FairQueue[Waiter] = FairQueue(lambda waiter: not waiter.turn.done())
         self._settled: list[Settled] = []
-        self._served_s: dict[int, float] = {}  # by key: when one of it was served last, or came first
-        self._keys: dict[int, int] = {}  # how many wait of each key
+        self._served_s: dict[ShardKey, float] = {}  # by key: when one of it was served last, or came first
+        self._keys: dict[ShardKey, int] = {}  # how many wait of each key
         self._pump: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._draining = False
 
-    async def enter(self, tokens: int, *, party: str = "", weight: int = 1, rank: int = 0) -> Permit:
+    async def enter(self, tokens: int, of: CallTurn = NO_TURN, *, rank: int = 0) -> Permit:
         """Wait for the permit of a call of so many tokens. Raises `Deferred`."""
         if self._draining:
             raise Deferred(0, DRAINING)
         now = self.clock()
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        key = rank if self._call_class == "bulk" else 0
+        key = (rank, of.shard) if self._call_class == "bulk" else NO_SHARD
         self._keys[key] = self._keys.get(key, 0) + 1
         self._served_s.setdefault(key, now)
-        self._queue.add(Waiter(tokens, key, now, turn), party=party, weight=weight, rank=rank)
+        self._queue.add(Waiter(tokens, key, now, turn), party=of.party, weight=of.weight, rank=rank)
         self._start()
         try:
             return await turn
@@ -214,7 +220,7 @@ class PermitGate:
     def _send_away(self, granted: Granted, now: float) -> None:
         """Send away who would wait for long."""
         first_s, pace_s = granted.wait_us / 1e6, granted.pace_us / 1e6
-        detail, next_shards, places = self._reason(granted), self._next_shards(), dict[int, int]()
+        detail, next_shards, places = self._reason(granted), self._next_shards(), dict[ShardKey, int]()
         for place, waiting in enumerate(list(self._queue.in_order())):
             waiter = waiting.item
             left_s = first_s + place * pace_s
@@ -230,9 +236,9 @@ class PermitGate:
                 continue
             dismiss(waiter, Deferred(max(left_s, MIN_PARK_S), "rate_limited", detail, of_all_tiers=True))
 
-    def _next_shards(self) -> set[int]:
+    def _next_shards(self) -> set[ShardKey]:
         """Return the shards that stay however long they wait: of each batch the one that is worked on, and the next."""
-        shards: dict[str, set[int]] = {}
+        shards: dict[str, set[ShardKey]] = {}
         for waiting in self._queue:
             if waiting.item.turn.done():
                 continue
