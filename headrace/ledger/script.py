@@ -22,6 +22,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from headrace import errors
+from headrace.ledger.command_packing import packing
 from headrace.ledger.keys import Keys
 
 Argument = str | bytes | int
@@ -106,6 +107,7 @@ def connect(url: str, *, connections: int = CONNECTIONS, retries: int = 3, timeo
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         health_check_interval=10,
     )
+    pool.connection_class = packing(pool.connection_class)
     return aioredis.Redis.from_pool(pool)
 
 

@@ -169,9 +169,10 @@ async def test_usage_counts_each_file_once(client: AsyncHeadrace, store: LocalFi
 
 def test_prune_shows_first_what_it_deletes(stack: Stack, tmp_path: Path) -> None:
     batch_id = stack.extract([{"text": "a"}])
-    assert stack.run("batches", "show", batch_id, "--out", str(tmp_path / "rows.jsonl")).returncode == 0
-    folder = Path(stack.ready["files"]) / batch_id
     stack.run("watch", batch_id)
+    shown = stack.run("batches", "show", batch_id, "--out", str(tmp_path / "rows.jsonl"))
+    assert shown.returncode == 0, shown.stderr
+    folder = Path(stack.ready["files"]) / batch_id
     done = stack.run("files", "usage")
     assert done.returncode == 0, done.stderr
     kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]

@@ -75,6 +75,7 @@ READS = {
         "batch_record",
         "breaker_record",
         "chat_job",
+        "command_packing",
         "event_log",
         "file_record",
         "inspection",
