@@ -110,9 +110,8 @@ class AnswerDelivery:
         self._subscriber = Subscriber(client.ledger)
         self._leaving: dict[asyncio.Task[None], str] = {}
         self._held: dict[tuple[Any, ...], Held] = {}  # by the address of the client
-        self._lost: dict[
-            str, set[asyncio.Future[None]]
-        ] = {}  # connections whose handlers have not noticed yet, by what was asked
+        # By what was asked: requests whose connections are lost, and whose handlers have not noticed.
+        self._lost: dict[str, set[asyncio.Future[None]]] = {}
         self._sent: list[Sent] = []
         self._doubted: list[Sent] = []
         self._settling: asyncio.Task[None] | None = None
